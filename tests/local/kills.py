@@ -5,7 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from typing import Any
 
+from stoneware.files import read_json, write_json
+from stoneware.platforms.local.machines import stop as machine_stop
+from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.stop import wait_until
 from stoneware.platforms.local.store.recover import recover
 from stoneware.platforms.local.store.store import Store
@@ -52,3 +56,14 @@ def kill_at_work(store: Store, code: str, change: int) -> None:
         return not [*store.data.glob("*/.staged-*")]
 
     assert wait_until(settled, 300)
+
+
+def lose_power(paths: Paths) -> None:
+    """Leave a machine as a computer that lost power does: no shim wrote its end, another boot began it."""
+    stopped = (paths.run / "stop").exists()
+    machine_stop.kill(paths)
+    if not stopped:
+        (paths.run / "stop").unlink()
+        (paths.run / "exit").unlink()
+    state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+    write_json(paths.root / "state.json", {**state, "boot": "the boot before"}, mode=0o600)

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from stoneware.errors import HostError
-from stoneware.files import read_json, write_json
 from stoneware.model.machine import Phase
-from stoneware.platforms.local.machines import stop as machine_stop
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.recover import recover
 from tests.local.engine_lab import Bench
+from tests.local.kills import lose_power
 
 pytestmark = pytest.mark.machine
-
-
-def lose_power(lab: Bench, name: str) -> None:
-    """Leave a machine as a computer that lost power does: no shim wrote its end, another boot began it."""
-    paths = lab.paths(name)
-    stopped = (paths.run / "stop").exists()
-    machine_stop.kill(paths)
-    if not stopped:
-        (paths.run / "stop").unlink()
-        (paths.run / "exit").unlink()
-    state: dict[str, Any] = read_json(paths.root / "state.json") or {}
-    write_json(paths.root / "state.json", {**state, "boot": "the boot before"}, mode=0o600)
 
 
 def test_policies_after_a_reboot(lab: Bench) -> None:
@@ -37,7 +22,7 @@ def test_policies_after_a_reboot(lab: Bench) -> None:
     for name in stopped.values():
         lab.platform.stop(name)
     for name in [*running.values(), *stopped.values()]:
-        lose_power(lab, name)
+        lose_power(lab.paths(name))
     told = [sentence for sentence in recover(lab.store) if lab.name in sentence]
     again = [running["always"], stopped["always"], running["on-failure"], running["unless-stopped"]]
     assert told == [f"started the machine {name} again after the reboot of this computer" for name in again]
@@ -52,7 +37,7 @@ def test_policies_after_a_reboot(lab: Bench) -> None:
 
 def test_a_machine_that_cannot_start_again_is_told_once(lab: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.boot(restart="always")
-    lose_power(lab, lab.name)
+    lose_power(lab.paths())
 
     def refuse(*_: object) -> None:
         raise HostError("the disk is gone")
