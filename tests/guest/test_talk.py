@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,27 @@ def test_files_of_any_bytes_come_and_go_over_one_connection(metadata: FakeMetada
     assert (tmp_path / "go").read_text() == "7"
     assert metadata.results["sealed.tar"] == BYTES
     assert metadata.reports == [("stoneware/build", '{"state":"sealed"}\n')]
+
+
+@pytest.mark.parametrize("body", [b"", b"a line\n", b"a\0b", bytes(range(256)), b"x" * 3000, b"y" * 3001])
+def test_a_short_file_goes_as_it_is(metadata: FakeMetadata, tmp_path: Path, body: bytes) -> None:
+    (tmp_path / "short").write_bytes(body)
+    assert _talk(metadata.url, "put", "/stoneware/v1/results/short", tmp_path / "short") == (0, ["200"])
+    assert metadata.results["short"] == body
+
+
+def test_a_report_comes_in_one_piece(tmp_path: Path) -> None:
+    """The second of two pieces would wait 40 ms for the acknowledgement of the first."""
+    (tmp_path / "report").write_text('{"state":"sealed"}\n')
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        argv = ["bash", "-p", str(TALK), url, "put", "/reports", str(tmp_path / "report")]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as talk:
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(65536).endswith(b'\r\n\r\n{"state":"sealed"}\n')
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                assert talk.communicate(timeout=60)[0] == "200\n"
 
 
 def test_what_is_not_there_leaves_the_file_alone(metadata: FakeMetadata, tmp_path: Path) -> None:

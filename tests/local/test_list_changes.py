@@ -217,24 +217,24 @@ def test_other_lists_in_the_machine_than_in_its_parent_are_odd(told: list[Change
 DIGEST = b"d" * 64
 OWN_FILE = f"/{IMAGE}/env".encode()
 CASES = {
-    "a file": (b"/srv/f", stat.S_IFREG | 0o644, 7, b"?\tf\t644\t0\t0\t7\t/srv/f\t", "cm"),
-    "an empty one": (b"/srv/f", stat.S_IFREG | 0o640, 0, b"?\tf\t640\t0\t0\t0\t/srv/f\t", "c"),
-    "the largest searched": (b"/f", stat.S_IFREG, 1 << 20, b"?\tf\t0\t0\t0\t1048576\t/f\t", "cm"),
-    "a larger one": (b"/f", stat.S_IFREG, (1 << 20) + 1, b"?\tf\t0\t0\t0\t1048577\t/f\t", "c"),
-    "setuid": (b"/f", stat.S_IFREG | 0o4755, 0, b"?\tf\t4755\t0\t0\t0\t/f\t", "cs"),
-    "setgid": (b"/f", stat.S_IFREG | 0o2755, 0, b"?\tf\t2755\t0\t0\t0\t/f\t", "cs"),
-    "setgid and sticky": (b"/f", stat.S_IFREG | 0o3755, 0, b"?\tf\t3755\t0\t0\t0\t/f\t", "c"),
-    "sticky": (b"/f", stat.S_IFREG | 0o1755, 0, b"?\tf\t1755\t0\t0\t0\t/f\t", "c"),
-    "writable": (b"/f", stat.S_IFREG | 0o646, 0, b"?\tf\t646\t0\t0\t0\t/f\t", "cw"),
-    "a log": (b"/var/log/x", stat.S_IFREG | 0o644, 1, b"?\tf\t644\t0\t0\t1\t/var/log/x\t", "cml"),
-    "an empty log": (b"/var/log/x", stat.S_IFREG | 0o644, 0, b"?\tf\t644\t0\t0\t0\t/var/log/x\t", "c"),
-    "a temporary file": (b"/var/tmp/x", stat.S_IFREG | 0o644, 0, b"?\tf\t644\t0\t0\t0\t/var/tmp/x\t", "ct"),
-    "residue": (b"/etc/.x.stoneware", stat.S_IFREG, 0, b"?\tf\t0\t0\t0\t0\t/etc/.x.stoneware\t", "cr"),
-    "no residue": (b"/etc/.x.stoneware/y", stat.S_IFREG, 0, b"?\tf\t0\t0\t0\t0\t/etc/.x.stoneware/y\t", "c"),
+    "a file": (b"/srv/f", stat.S_IFREG | 0o644, 7, b"?\tf\t644\t0\t0\t7\t/srv/f\t", "cmu"),
+    "an empty one": (b"/srv/f", stat.S_IFREG | 0o640, 0, b"?\tf\t640\t0\t0\t0\t/srv/f\t", "cu"),
+    "the largest searched": (b"/f", stat.S_IFREG, 1 << 20, b"?\tf\t0\t0\t0\t1048576\t/f\t", "cmu"),
+    "a larger one": (b"/f", stat.S_IFREG, (1 << 20) + 1, b"?\tf\t0\t0\t0\t1048577\t/f\t", "cu"),
+    "setuid": (b"/f", stat.S_IFREG | 0o4755, 0, b"?\tf\t4755\t0\t0\t0\t/f\t", "scu"),
+    "setgid": (b"/f", stat.S_IFREG | 0o2755, 0, b"?\tf\t2755\t0\t0\t0\t/f\t", "scu"),
+    "setgid and sticky": (b"/f", stat.S_IFREG | 0o3755, 0, b"?\tf\t3755\t0\t0\t0\t/f\t", "cu"),
+    "sticky": (b"/f", stat.S_IFREG | 0o1755, 0, b"?\tf\t1755\t0\t0\t0\t/f\t", "cu"),
+    "writable": (b"/f", stat.S_IFREG | 0o646, 0, b"?\tf\t646\t0\t0\t0\t/f\t", "wcu"),
+    "a log": (b"/var/log/x", stat.S_IFREG | 0o644, 1, b"?\tf\t644\t0\t0\t1\t/var/log/x\t", "lcmu"),
+    "an empty log": (b"/var/log/x", stat.S_IFREG | 0o644, 0, b"?\tf\t644\t0\t0\t0\t/var/log/x\t", "cu"),
+    "a temporary file": (b"/var/tmp/x", stat.S_IFREG | 0o644, 0, b"?\tf\t644\t0\t0\t0\t/var/tmp/x\t", "tcu"),
+    "residue": (b"/etc/.x.stoneware", stat.S_IFREG, 0, b"?\tf\t0\t0\t0\t0\t/etc/.x.stoneware\t", "rcu"),
+    "no residue": (b"/etc/.x.stoneware/y", stat.S_IFREG, 0, b"?\tf\t0\t0\t0\t0\t/etc/.x.stoneware/y\t", "cu"),
     "a directory for all": (b"/d", stat.S_IFDIR | 0o777, 9, b"-\td\t777\t0\t0\t-\t/d\t", "w"),
     "a sticky one": (b"/d", stat.S_IFDIR | 0o1777, 9, b"-\td\t1777\t0\t0\t-\t/d\t", ""),
     "a FIFO": (b"/p", stat.S_IFIFO | 0o666, 9, b"-\tp\t666\t0\t0\t-\t/p\t", ""),
-    "its own": (OWN_FILE, stat.S_IFREG, 0, b"?\tf\t0\t0\t0\t0\t" + OWN_FILE + b"\t", "xc"),
+    "its own": (OWN_FILE, stat.S_IFREG, 0, b"?\tf\t0\t0\t0\t0\t" + OWN_FILE + b"\t", "xcu"),
 }
 
 
@@ -250,6 +250,15 @@ def test_a_digest_is_that_of_the_same_inode_and_time() -> None:
     assert row_of(b"/f", status(file), b"", known)[1::2] == (DIGEST + b"\tf\t644\t0\t0\t0\t/f\t", "")
     for other in (status(file, inode=301), status(file, at=6)):
         assert row_of(b"/f", other, b"", known)[1].startswith(b"?\t")
+
+
+def test_a_file_that_was_hashed_behind_a_step_is_searched_all_the_same() -> None:
+    inode = b"300\t5.0000000000"
+    known = {inode: DIGEST + b"\tf\t644"}
+    line = DIGEST + b"\tf\t4755\t0\t0\t9\t/f\t"
+    assert row_of(b"/f", status(stat.S_IFREG | 0o4755, size=9), b"", known, {inode})[1::2] == (line, "scm")
+    moved = row_of(b"/f", status(stat.S_IFREG | 0o4755, size=9, at=6), b"", known, {inode})
+    assert moved[1::2] == (b"?" + line[64:], "scmu")
 
 
 ODD = [(b"/a\nb", b""), (b"/a\tb", b""), (b"/l", b"x\ny"), (b"/l", b"x\ty")]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.platforms.local.lists import entries, sealing
+from stoneware.platforms.local.lists import entries, hashes, sealing
 from stoneware.platforms.local.lists.changes import OddError
 
 pytestmark = pytest.mark.pure
@@ -143,3 +143,33 @@ def test_the_seconds_of_an_old_change_are_those_of_its_file(root: Path) -> None:
     assert entries.changed_at(found.inodes[number]) == int(status.st_ctime)
     assert found.latest <= time.time()
     assert os.path.samestat(status, (root / "etc/link").stat())
+
+
+def test_files_are_hashed_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in (("a", 5), ("b", 6), ("c", 3)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    (tmp_path / "link").symlink_to("a")
+    monkeypatch.setattr(hashes, "MOST_BYTES", 9)
+    found = hashes.hashed(entries.walk(tmp_path), tmp_path)
+    digests = dict(zip(found.paths, (line.partition(b"\t")[0] for line in found.files), strict=True))
+    five, three = (hashlib.sha256(b"x" * size).hexdigest().encode() for size in (5, 3))
+    assert digests == {b"/": b"-", b"/a": five, b"/b": b"?", b"/c": three, b"/link": b"-"}
+    assert dict(zip(found.paths, found.letters, strict=True)) == {
+        b"/": "",
+        b"/a": "cm",
+        b"/b": "cmu",
+        b"/c": "cm",
+        b"/link": "",
+    }
+
+
+def test_a_file_that_is_not_what_was_listed_is_not_hashed(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    listed = entries.walk(tmp_path)
+    (tmp_path / "a").write_bytes(b"1234567")
+    with pytest.raises(OddError, match="not what was listed"):
+        hashes.hashed(listed, tmp_path)
+    (tmp_path / "a").unlink()
+    (tmp_path / "a").symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="symbolic links"):
+        hashes.hashed(listed, tmp_path)

@@ -13,6 +13,7 @@ from stoneware.errors import InputError, MachineError
 from stoneware.model.machine import MachineSpec, Phase
 from stoneware.model.resources import VolumeMount
 from stoneware.model.runtime import Process, System
+from stoneware.platforms.local.machines import kill
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.stop import wait_until
 from stoneware.platforms.local.store.recover import recover, teardown
@@ -267,6 +268,21 @@ def test_a_first_process_that_nobody_has_noted_is_ended_as_well(lab: Bench) -> N
     assert ProcessIdentity(*leader).alive
     lab.platform.destroy(lab.name)
     assert wait_until(lambda: not ProcessIdentity(*leader).alive, 300)
+
+
+def test_an_ended_machine_stands_still_while_the_kernel_takes_it_down(lab: Bench) -> None:
+    lab.boot()
+    counter = lab.paths().rootfs / "counter"
+    # In a group of its own, below that of the machine, as each service is.
+    lab.sh("systemd-run --quiet sh -c 'while :; do echo x >>/counter; done'")
+    assert wait_until(lambda: counter.exists() and counter.stat().st_size > 100, 300)
+    kill.end(lab.paths())
+    counted = counter.stat().st_size
+    assert kill.has_ended(lab.paths())
+    assert wait_until(lambda: not lab.processes().alive, 300)
+    assert counter.stat().st_size == counted
+    lab.platform.start(lab.name)
+    lab.booted()
 
 
 def test_a_machine_that_still_stops_is_started_once_it_has_stopped(lab: Bench) -> None:

@@ -13,6 +13,7 @@ case $server in
 esac
 shift 2
 exec 3<>"/dev/tcp/$host/$port" || exit 1
+echo >/dev/null # what bash prints first goes line by line, all later output as it is given
 while [ $# -gt 0 ]; do
     case $1 in
     /*) path=$1 ;;

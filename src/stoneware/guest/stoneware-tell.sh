@@ -11,6 +11,7 @@ case $server in
 *:*) port=${server##*:} ;;
 esac
 shift
+echo >/dev/null # see stoneware-ask
 while [ $# -gt 0 ]; do
     if [ ! -r "$2" ] || IFS= read -r -d '' body <"$2"; then exit 1; fi
     exec 3<>"/dev/tcp/$host/$port" || exit 1

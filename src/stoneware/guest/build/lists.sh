@@ -10,8 +10,9 @@
 SCANNED_SIZE=1048576 # bytes; larger files are not searched for keys
 
 # scan: walk over everything that the image consists of, once. In $WORK it leaves files.new (files.tsv, with
-# ? for digests that are not known), files.inodes, changed (the paths of those), small (those of them that
-# are worth searching for keys) and found.CHECK (what the checks ask of names, modes and sizes).
+# ? for digests that are not known), files.inodes, unhashed (the paths of those), changed (those of files that the base
+# does not have), small (those of them that are worth searching for keys) and found.CHECK (what the checks ask of names,
+# modes and sizes).
 scan() {
     newline='
 '
@@ -30,7 +31,7 @@ scan() {
     for process in $listing; do wait "$process" || return 1; done
     odd=$(cat "$WORK"/listing.*.odd | wc -l)
     if [ "$odd" -gt 0 ]; then note "$odd names hold a newline or a tab: they are not in files.tsv"; fi
-    for result in changed small found.logs found.temporary found.writable found.setuid found.residue; do
+    for result in changed unhashed small found.logs found.temporary found.writable found.setuid found.residue; do
         : >"$WORK/$result"
     done
     set -- "$WORK"/listing.rest
@@ -78,6 +79,7 @@ compare() {
                 else {
                     sum = "?"
                     print path >(work "/changed")
+                    print path >(work "/unhashed")
                     if (size > 0 && size <= limit) print path >(work "/small")
                 }
                 if (length(mode) == 4 && index("24567", substr(mode, 1, 1))) print path >(work "/found.setuid")
@@ -109,7 +111,7 @@ paths_of() {
 # write_files: hash what is not known. Leaves files.tsv and, for the driver, files.sum: its digest, how many
 # files there are, and the sum of their sizes in bytes.
 write_files() {
-    paths_of "$WORK/changed" | xargs -0 -r sha256sum --zero -- | tr '\0' '\n' >"$WORK/hashed" || return 1
+    paths_of "$WORK/unhashed" | xargs -0 -r sha256sum --zero -- | tr '\0' '\n' >"$WORK/hashed" || return 1
     awk -F '\t' -v hashed="$WORK/hashed" -v skip="${#SW_ROOT}" '
         BEGIN { while ((getline line <hashed) > 0) fresh[substr(line, 67 + skip)] = substr(line, 1, 64) }
         substr($0, 1, 1) == "?" { print fresh[$7] substr($0, 2); next }

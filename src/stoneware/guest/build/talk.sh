@@ -13,13 +13,20 @@ case $server in
 esac
 shift
 exec 3<>"/dev/tcp/$host/$port" || exit 1
+echo >/dev/null # see stoneware-ask
 while [ $# -gt 0 ]; do
-    size=0
-    if [ "$1" = put ]; then size=$(stat -c %s -- "$3") || exit 1; fi
-    printf -v request '%s %s HTTP/1.1\r\nHost: %s\r\nMetadata-Flavor: Google\r\nContent-Length: %d\r\n\r\n' \
-        "${1^^}" "$2" "$server" "$size"
-    printf '%s' "$request" >&3 # in one piece, see stoneware-ask
-    if [ "$size" -gt 0 ]; then cat -- "$3" >&3 || exit 1; fi
+    size=0 body='' rest=''
+    if [ "$1" = put ]; then
+        size=$(stat -c %s -- "$3") || exit 1
+        # A short text goes in one piece with what is before it, see stoneware-ask. Where it holds NUL bytes it is none.
+        if [ "$size" -gt 3000 ] || IFS= read -r -d '' body <"$3" || [ "${#body}" -ne "$size" ]; then
+            body='' rest=$3
+        fi
+    fi
+    printf -v request '%s %s HTTP/1.1\r\nHost: %s\r\nMetadata-Flavor: Google\r\nContent-Length: %d\r\n\r\n%s' \
+        "${1^^}" "$2" "$server" "$size" "$body"
+    printf '%s' "$request" >&3
+    if [ -n "$rest" ]; then cat -- "$rest" >&3 || exit 1; fi
     patience=10
     if [ "$1" = get ]; then patience=90; fi # it may wait for a change
     read -r -t "$patience" -u 3 _ code _ || exit 1

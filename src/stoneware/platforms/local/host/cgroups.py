@@ -16,8 +16,10 @@ from stoneware.errors import HostError
 from stoneware.model.limits import DEFAULT_PIDS_LIMIT, UNLIMITED
 
 MACHINE = "machine"  # the group below a machine's own that its shim and what that starts are not in
+PAYLOAD = f"{MACHINE}/payload"  # systemd-nspawn's name for that of the machine without systemd-nspawn itself
 CPU_PERIOD = 100_000  # microseconds; the kernel's own default
 _LEAVING, _POLL = 1.0, 0.005  # seconds for killed processes to leave their groups, and between two looks
+_FREEZING = 0.2  # seconds; usually less than a thousandth, but a process that waits for a disk comes first
 _UNIFIED = Path("/sys/fs/cgroup")
 _CONTROLLERS = _UNIFIED / "cgroup.controllers"
 # Without it each process that enters a group waits for all processors to have been idle or switched: 10 ms,
@@ -223,6 +225,20 @@ def kill_left(machine_id: str, host: HostGroups) -> None:
                 for pid in found:
                     if int(pid) != os.getpid():
                         os.kill(int(pid), signal.SIGKILL)
+
+
+def freeze(group: Path) -> bool:
+    """Hold all processes in a group and below it, and say whether they stand still. Killed ones still end."""
+    deadline = time.monotonic() + _FREEZING
+    try:
+        (group / "cgroup.freeze").write_text("1")
+        while "frozen 1" not in (group / "cgroup.events").read_text().splitlines():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL / 5)
+    except OSError:  # it is gone, or a kernel before Linux 5.2
+        return False
+    return True
 
 
 def _groups_of(machine_ids: Sequence[str], host: HostGroups) -> list[Path]:

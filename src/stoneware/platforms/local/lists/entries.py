@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stoneware.dataclass import dataclass
@@ -41,10 +41,11 @@ HIDDEN = frozenset({b"proc", b"sys", b"dev", b"run", b"tmp"})
 _OWN = re.compile(rb"/usr/lib/stoneware/image/(files\.[a-z]*|manifest\.json|env|contract\.tsv)")
 _RESIDUE = re.compile(rb"/\.[^/]*\.stoneware$")
 _DIGEST = re.compile(rb"[0-9a-f]{64}\tf\t")
-_HEAD = re.compile(rb"stoneware file list 1 ([0-9a-f]{64}) ([0-9]{1,20})")
+_HEAD = re.compile(rb"stoneware file list 2 ([0-9a-f]{64}) ([0-9]{1,20})")
 # The letters of what the checks ask for, and the files that `scan` leaves for them.
 FINDINGS = {
     "c": "changed",
+    "u": "unhashed",
     "m": "small",
     "l": "found.logs",
     "t": "found.temporary",
@@ -52,6 +53,7 @@ FINDINGS = {
     "s": "found.setuid",
     "r": "found.residue",
 }
+CHANGED, UNHASHED = "c", "u"
 NOT_SHOWN, LINKED = "x", "h"  # letters of our own: a file of `_OWN`; a file with several names
 
 Row = tuple[bytes, bytes, bytes, str]  # path, line of files.tsv, inode and change time, letters
@@ -91,10 +93,17 @@ def size_of(line: bytes) -> int:
     return 0 if size == b"-" else int(size)
 
 
-def row_of(path: bytes, status: os.stat_result, target: bytes, digests: Mapping[bytes, bytes]) -> Row:
+def row_of(
+    path: bytes,
+    status: os.stat_result,
+    target: bytes,
+    digests: Mapping[bytes, bytes],
+    changed: Collection[bytes] = (),
+) -> Row:
     """Return what the lists say of a name. Raises OddError for what they cannot say.
 
-    `digests` are lines of files.tsv that begin with one that is known, by inode and change time.
+    `digests` are lines of files.tsv that begin with one that is known, by inode and change time. `changed`
+    are those inodes and times whose digest is known although the base does not have them.
     """
     if b"\n" in path + target or b"\t" in path + target:
         raise OddError("a name with a newline or a tab")
@@ -108,16 +117,18 @@ def row_of(path: bytes, status: os.stat_result, target: bytes, digests: Mapping[
         known = digests.get(inode, b"")
         size, total = b"%d" % status.st_size, known[:64] if _DIGEST.match(known) else b"?"
     columns = (total, kind, b"%o" % mode, b"%d" % status.st_uid, b"%d" % status.st_gid, size, path, target)
-    letters = _letters(path, kind, mode, status.st_size, total)
+    letters = _letters(path, kind, mode, status.st_size)
+    if total == b"?" or inode in changed:
+        letters += "cm" if 0 < status.st_size <= _SEARCHED else "c"
+    if total == b"?":
+        letters += UNHASHED
     if kind != b"d" and status.st_nlink > 1:
         letters += LINKED
     return path, b"\t".join(columns), inode, letters
 
 
-def _letters(path: bytes, kind: bytes, mode: int, size: int, total: bytes) -> str:
+def _letters(path: bytes, kind: bytes, mode: int, size: int) -> str:
     found = NOT_SHOWN if _OWN.fullmatch(path) else ""
-    if total == b"?":
-        found += "cm" if 0 < size <= _SEARCHED else "c"
     if kind == b"f" and mode >> 9 in _AS_ANOTHER:
         found += "s"
     # Sticky directories are made for everybody to write to.
@@ -229,7 +240,7 @@ def known_list(root: Path, make: Callable[[Path], FileList] = walk) -> FileList:
         found = make(root)
     blocks = [b"\n".join(texts) for texts in (found.paths, found.files, found.inodes)]
     text = b"\n\n".join([*blocks, "\n".join(found.letters).encode()])
-    write_atomic(kept, f"stoneware file list 1 {sha256_hex(text)} {found.latest}\n\n".encode() + text)
+    write_atomic(kept, f"stoneware file list 2 {sha256_hex(text)} {found.latest}\n\n".encode() + text)
     return found
 
 

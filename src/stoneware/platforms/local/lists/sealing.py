@@ -15,6 +15,7 @@ from stoneware.platforms.local.lists import entries
 from stoneware.platforms.local.lists.changes import Change, OddError, changes
 from stoneware.platforms.local.lists.entries import FINDINGS, FileList, Row
 from stoneware.platforms.local.lists.followed_tree import FollowedTree, Wanted
+from stoneware.platforms.local.lists.hashes import hashed
 from stoneware.platforms.local.store import btrfs, btrfs_nested
 from stoneware.untrusted.rooted_paths import opened_below
 
@@ -22,12 +23,12 @@ from stoneware.untrusted.rooted_paths import opened_below
 def source_list(source: Path, base: Path) -> FileList:
     """Return the list of a read-only root: that of the base it was made from, with what has changed since.
 
-    It is kept, so who bakes a last step again has the files listed by those of the step before.
-    Raises OddError and OSError.
+    It is kept, with all digests: who bakes a last step again has the files listed by those of the step
+    before. Raises OddError and OSError.
     """
     if source == base:
         return entries.known_list(base)
-    return entries.known_list(source, lambda root: _made_from(base, root))
+    return entries.known_list(source, lambda root: hashed(_made_from(base, root), root))
 
 
 def _made_from(base: Path, root: Path) -> FileList:
@@ -90,14 +91,17 @@ def list_changed(
 
 def _rows(root: Path, wanted: Sequence[Wanted], known: FileList) -> list[Row]:
     digests = dict(zip(known.inodes, known.files, strict=True))
+    changed = frozenset(compress(known.inodes, (entries.CHANGED in letters for letters in known.letters)))
     top = os.open(root, entries.DIRECTORY)
     try:
-        return [row for place in wanted for row in _looked_at(top, place, digests)]
+        return [row for place in wanted for row in _looked_at(top, place, digests, changed)]
     finally:
         os.close(top)
 
 
-def _looked_at(top: int, place: Wanted, digests: Mapping[bytes, bytes]) -> Iterator[Row]:
+def _looked_at(
+    top: int, place: Wanted, digests: Mapping[bytes, bytes], changed: Collection[bytes]
+) -> Iterator[Row]:
     parts = tuple(os.fsdecode(part) for part in place.directory.split(b"/") if part)
     # Part by part and through no link: were the tree not what we think it is, this must not lead out of it.
     with opened_below(top, parts) as directory:
@@ -107,7 +111,7 @@ def _looked_at(top: int, place: Wanted, digests: Mapping[bytes, bytes]) -> Itera
             # The stream and the snapshot are of one moment, so a difference is a fault of what follows it.
             if stat.S_ISDIR(status.st_mode) != inside:
                 raise OddError(f"{path!r} is not what was told")
-            yield entries.row_of(path, status, target, digests)
+            yield entries.row_of(path, status, target, digests, changed)
 
 
 def packed(found: FileList, scanned: int) -> bytes:

@@ -161,7 +161,19 @@ def launch(
     cgroups.quicken(host)
     cgroups.prepare(groups)
     # What the last run left would be taken for reports of this one.
-    for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup", "orphan", "port"):
+    for stale in (
+        "shim",
+        "nspawn",
+        "leader",
+        "exit",
+        "error",
+        "stop",
+        "ended",
+        "down",
+        "cgroup",
+        "orphan",
+        "port",
+    ):
         (paths.run / stale).unlink(missing_ok=True)
     # Marked as started first: a kill from here on leaves a stopped machine, not an unknown one.
     state |= {**known, "started": time.time(), "boot": boot_id()}
