@@ -110,6 +110,7 @@ class GoogleBuilder:
                 if STOCKOUT not in f"{error.brief}\n{error.details}":
                     break
             else:
+                self._record.forget()  # that there was none yet, a moment ago
                 return
         raise _located(refused, tried, self._api.settings.project) from None
 
@@ -278,6 +279,7 @@ class GoogleBuilder:
                 self._instance().delete()
                 self._terraform.forget()
                 remove_objects(self._images, self._bake, self.name)
+        self._record.forget()
 
 
 def cache_object(cache: str) -> str:
