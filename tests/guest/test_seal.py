@@ -345,34 +345,48 @@ def test_known_files_are_not_hashed_again_but_moved_and_changed_ones_are(
     assert digests["/srv/c/file"] == hashlib.sha256(b"new").hexdigest()
 
 
-def listed_from_outside(bake: Bake, metadata: FakeMetadata, answer: str) -> None:
+def listed_from_outside(bake: Bake, metadata: FakeMetadata, answer: str, state: str = "sealed") -> None:
     """Seal a machine whose driver answers so when it is asked to list the files."""
     metadata.set(stoneware_lists="TRUE", stoneware_listed="")
     bake.start()
     metadata.wait_report("stoneware/build", lambda r: r["state"] in ("listing", "failed"))
     metadata.set(stoneware_listed=answer)
-    bake.wait("sealed")
+    bake.wait(state)
 
 
 def lists(totals: str = "0 0\n", **files: str) -> bytes:
     names = [f"found.{name}" for name in ("logs", "temporary", "writable", "setuid", "residue")]
-    whole = {**dict.fromkeys(["changed", "small", *names], ""), **files, "files.totals": totals}
+    whole = {**dict.fromkeys(["changed", "unhashed", "small", *names], ""), **files, "files.totals": totals}
     return tar_of([{"name": name, "content": content} for name, content in whole.items()])
 
 
 def test_lists_that_are_made_outside_are_taken(bake: Bake, root: Root, metadata: FakeMetadata) -> None:
+    root.put("srv/e", "hashed behind its step")
     root.put("srv/f", "content")
+    told = f"{'1' * 64}\tf\t644\t0\t0\t40\t/srv/e\t\n"
     metadata.files["listed.tar"] = lists(
         "1 7\n",
-        **{"files.new": "?\tf\t644\t0\t0\t7\t/srv/f\t\n", "files.inodes": "1\t2.0\n"},
-        **{"changed": "/srv/f\n", "small": "/srv/f\n", "found.writable": "/said/to/be\n"},
+        **{"files.new": f"{told}?\tf\t644\t0\t0\t7\t/srv/f\t\n", "files.inodes": "1\t2.0\n"},
+        **{"changed": "/srv/e\n/srv/f\n", "unhashed": "/srv/f\n", "small": "/srv/e\n/srv/f\n"},
+        **{"found.writable": "/said/to/be\n"},
     )
     listed_from_outside(bake, metadata, "TRUE")
     line = f"{hashlib.sha256(b'content').hexdigest()}\tf\t644\t0\t0\t7\t/srv/f\t\n"
-    assert (root.path / "usr/lib/stoneware/image/files.tsv").read_text() == line
+    assert (root.path / "usr/lib/stoneware/image/files.tsv").read_text() == told + line
     assert (root.path / "usr/lib/stoneware/image/files.inodes").read_text() == "1\t2.0\n"
     assert bake.results()["files.sum"].decode().split()[1:] == ["1", "7"]
     assert bake.checks()["world-writable"] == "fail"
+
+
+def test_a_file_that_was_hashed_behind_its_step_is_searched(
+    bake: Bake, root: Root, metadata: FakeMetadata
+) -> None:
+    root.put("srv/e", f"ghp_{'x' * 36}")
+    line = f"{'1' * 64}\tf\t644\t0\t0\t40\t/srv/e\t\n"
+    found = {"changed": "/srv/e\n", "small": "/srv/e\n", "files.new": line, "files.inodes": "1\t2.0\n"}
+    metadata.files["listed.tar"] = lists("1 40\n", **found)
+    listed_from_outside(bake, metadata, "TRUE", state="failed")
+    assert bake.checks()["cloud-tokens"] == "fail"
 
 
 @pytest.mark.parametrize(
