@@ -28,6 +28,7 @@ Layout of the bundle (a tar) that it reads:
 from __future__ import annotations
 
 import functools
+import shlex
 from pathlib import Path
 
 _HERE = Path(__file__).parent
@@ -60,8 +61,14 @@ def build_agent_script() -> str:
     table = (_HERE / "build/checks.tsv").read_text()
     hook = (_HERE / "build/package-hook.sh").read_text()
     talk = (_HERE / "build/talk.sh").read_text()
-    # In quotes, the END of a here-document leaves these texts as they are.
-    tail = f"checks_table() {{\n    cat <<'END'\n{table}END\n}}\n\n"
-    tail += f"package_hook() {{\n    cat <<'END'\n{hook}END\n}}\n\n"
-    tail += f"talk_program() {{\n    cat <<'END'\n{talk}END\n}}\n\nbuild_agent\n"
-    return "\n".join(["#!/bin/sh", *parts, tail])
+    texts = (
+        _printing("checks_table", table),
+        _printing("package_hook", hook),
+        _printing("talk_program", talk),
+    )
+    return "\n".join(["#!/bin/sh", *parts, *texts, "build_agent\n"])
+
+
+def _printing(name: str, text: str) -> str:
+    """Return a function of sh that prints a text, which needs no program for it."""
+    return f"# shellcheck disable=SC2016\n{name}() {{\n    printf %s {shlex.quote(text)}\n}}\n"

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
@@ -71,6 +71,7 @@ class LibraryEngine:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = -1
+        self._running = False  # a command
 
     def prepare(self, environment: Mapping[str, str]) -> None:
         """Start the worker unless it is there; it loads the library while we go on."""
@@ -108,6 +109,7 @@ class LibraryEngine:
         deadline = Deadline(process, patience.limit)
         with held_back(patience) as interrupts:
             try:
+                self._running = True
                 with deadline:
                     code, stdout = self._exchange(process, argv, on_line, patience)
             except BaseException:
@@ -115,6 +117,8 @@ class LibraryEngine:
                 if not deadline.passed:
                     raise
                 return Output(-1, "", "", late=True)
+            finally:
+                self._running = False
         # One that ended well at the last moment is not late.
         return Output(code, stdout, _read_all(self._errors), deadline.passed and code != 0)
 
@@ -127,10 +131,10 @@ class LibraryEngine:
     ) -> tuple[int, str]:
         stdin, stdout = _present(process.stdin), _present(process.stdout)
         # A command that is left gets this long, before the worker interrupts it.
-        command = {"argv": list(argv), "finish": patience.limit if patience.held and patience.leave else 0}
+        finish = patience.limit if patience.held and patience.leave else 0
         # A worker that has died is told below, by the end of what it says.
         with contextlib.suppress(BrokenPipeError):
-            stdin.write(json.dumps(command).encode() + b"\n")
+            stdin.write(worker.request(argv, finish or 0))
             stdin.flush()
         lines: list[str] = []
         for raw in stdout:
@@ -154,8 +158,11 @@ class LibraryEngine:
                 process.stdin.close()
             # `communicate` fails with a pipe that is closed.
             process.stdin = None
-        if not leave:
+        if not leave and self._running:
             _drain(process)
+        elif not leave:
+            # One with nothing to do ends by itself: its end is taken note of, and not waited for.
+            threading.Thread(target=_drain, args=(process,), daemon=True).start()
         # Only now: one that is cut off here is done again.
         self._process = None
         os.close(self._errors)

@@ -3,58 +3,76 @@
 Terraform is a Go program. Loaded into our own process its runtime takes over SIGINT, SIGTERM and SIGPIPE and
 adds 100 MiB, so it gets a process of its own, which serves several commands one after the other (loading the
 library takes longer than a small apply). Started by `stoneware.terraform.engine` as
-`python -I -S worker.py LIBRARY ERRORS`, so only the standard library is there.
+`python -I -S worker.py LIBRARY ERRORS`, so only the standard library is there, and of that only what loads
+in a moment: with `json`, `queue` and `threading` its start took twice as long.
 
-Protocol: each line on standard input is a JSON object: `argv`, Terraform's arguments, and `finish`.
-Terraform's standard output goes to ours, followed by a line of MARK and the exit code; its standard error
-goes to the file descriptor ERRORS. The end of standard input is the wish to end: a command that is running
-gets `finish` seconds to end by itself, and is then interrupted once, as by Ctrl-C; Terraform then writes its
-state. That also happens when the process at the other end was killed.
+Protocol: a command on standard input is a line `SECONDS LENGTH` and LENGTH bytes, Terraform's arguments with
+NUL bytes between. Terraform's standard output goes to ours, followed by a line of MARK and the exit code; its
+standard error goes to the file descriptor ERRORS. The end of standard input is the wish to end: a command
+that is running gets SECONDS to end by itself, and is then interrupted once, as by Ctrl-C; Terraform then
+writes its state. That also happens when the process at the other end was killed.
 """
 
 from __future__ import annotations
 
-import contextlib
+import _thread
 import ctypes
-import json
 import os
-import queue
-import signal
 import sys
-import threading
-import time
+
+TYPE_CHECKING = False  # as `typing` has it, which takes longer to load
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MARK = b"\x1e"
 LAST_RESORT = 60.0  # seconds after which a command that does not stop is given up
+_INTERRUPT = 2  # SIGINT
+
+
+def request(argv: Sequence[str], finish: float) -> bytes:
+    """Return a command as it is sent: Terraform's arguments, and the seconds it gets to end by itself."""
+    words = b"\0".join(os.fsencode(word) for word in argv)
+    return b"%f %d\n%b" % (finish, len(words), words)
 
 
 class _Inbox:
-    """The commands to run, filled by a thread that notices the end of standard input at once."""
+    """The command to run, taken in by a thread that notices the end of standard input at once."""
 
     def __init__(self) -> None:
-        self.commands: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
-        self.running = threading.Event()
-        self.ended = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._command: list[bytes] | None = None
+        self._come = _thread.allocate_lock()
+        self._come.acquire()
+        self._idle = _thread.allocate_lock()  # held from a command's arrival to its end
+        _thread.start_new_thread(self._read, ())
+
+    def next(self) -> list[bytes] | None:
+        """Wait for a command; None stands for the wish to end."""
+        self._come.acquire()
+        return self._command
+
+    def done(self) -> None:
+        """Say that the command has ended."""
+        self._idle.release()
 
     def _read(self) -> None:
         finish = 0.0
-        for line in sys.stdin.buffer:
-            command = json.loads(line)
-            finish = command["finish"]
-            self.ended.clear()
+        while line := sys.stdin.buffer.readline():
+            seconds, length = line.split()
+            finish = float(seconds)
+            self._command = sys.stdin.buffer.read(int(length)).split(b"\0")
             # From here on: an interrupt between this and the command's start is not to be waited out.
-            self.running.set()
-            self.commands.put(command["argv"])
-        self.commands.put(None)
-        if self.running.is_set() and not (finish and self.ended.wait(finish)):
-            os.kill(os.getpid(), signal.SIGINT)  # Go's handler has it: Terraform stops gracefully
-            time.sleep(LAST_RESORT)
-            os._exit(1)
+            self._idle.acquire()
+            self._come.release()
+        if not self._idle.acquire(timeout=finish):
+            os.kill(os.getpid(), _INTERRUPT)  # Go's handler has it: Terraform stops gracefully
+            if not self._idle.acquire(timeout=LAST_RESORT):
+                os._exit(1)
+        self._command = None
+        self._come.release()
 
 
-def _run(library: ctypes.CDLL, argv: list[str], errors: int) -> int:
-    words = (ctypes.c_char_p * len(argv))(*[word.encode() for word in argv])
+def _run(library: ctypes.CDLL, argv: list[bytes], errors: int) -> int:
+    words = (ctypes.c_char_p * len(argv))(*argv)
     # Terraform closes the descriptors it is given at the end of the command.
     return int(library.RunCli(len(argv), words, os.dup(1), os.dup(errors)))
 
@@ -71,12 +89,13 @@ def main() -> None:
     ]
     library.RunCli.restype = ctypes.c_int
     os.umask(0o077)  # state and plan files hold what the configuration holds
-    while (argv := inbox.commands.get()) is not None:
+    while (argv := inbox.next()) is not None:
         code = _run(library, argv, int(sys.argv[2]))
-        inbox.running.clear()
-        inbox.ended.set()
-        with contextlib.suppress(BrokenPipeError):
+        inbox.done()
+        try:
             os.write(1, MARK + str(code).encode() + b"\n")
+        except BrokenPipeError:  # whoever asked is gone
+            break
     os._exit(0)  # nothing is left to be written, and somebody waits for the end
 
 

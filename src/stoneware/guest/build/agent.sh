@@ -287,7 +287,7 @@ build_agent() {
     cd /
     reporting='' own_key='' stepped='' listed_etag=''
     IFS= read -r boot </proc/sys/kernel/random/uuid # another one if the builder restarts
-    rm -rf "$WORK"
+    if [ -e "$WORK" ]; then rm -rf "$WORK"; fi
     mkdir -p "$WORK"
     talk_program >"$WORK/talk"
     value_of stoneware-token

@@ -13,7 +13,7 @@ DEBIANS_INITIATOR='^InitiatorName=iqn\.1993-08\.org\.debian:01:'
 # remember_builder: who this builder is goes into its root, and so into the checkpoints: what steps have written
 # down of it is looked for when another builder seals the image.
 remember_builder() {
-    mkdir -p "$SW_IMAGE"
+    if [ ! -d "$SW_IMAGE" ]; then mkdir -p "$SW_IMAGE"; fi
     for item in name ip; do
         if [ -s "$SW_RUN/md/$item" ]; then
             IFS= read -r value <"$SW_RUN/md/$item" || :
@@ -36,9 +36,9 @@ remember_builder() {
 # take_builders: the lists of all builders that this image's steps ran in, out of the image.
 take_builders() {
     remember_builder
-    sort -u "$SW_IMAGE/builders" 2>/dev/null | sed -n 's/^name \(.\{6,\}\)$/\1/p' >"$WORK/builders.names"
-    sort -u "$SW_IMAGE/builders" 2>/dev/null | sed -n '/ uninitialized$/d; /^ip 127\./d; s/^[a-z]* \(.\{6,\}\)$/\1/p' \
-        >"$WORK/builders"
+    sort -u "$SW_IMAGE/builders" >"$WORK/builders.all" 2>/dev/null
+    sed -n 's/^name \(.\{6,\}\)$/\1/p' "$WORK/builders.all" >"$WORK/builders.names"
+    sed -n '/ uninitialized$/d; /^ip 127\./d; s/^[a-z]* \(.\{6,\}\)$/\1/p' "$WORK/builders.all" >"$WORK/builders"
     rm -f "$SW_IMAGE/builders"
 }
 

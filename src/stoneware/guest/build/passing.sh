@@ -9,10 +9,11 @@ begin_steps() {
     if [ -z "$SW_ROOT" ]; then
         echo 0 2>/dev/null >/proc/sys/net/ipv4/ip_unprivileged_port_start
         # Services of an earlier builder had these; systemd-tmpfiles is kept from /tmp here.
-        read -r this_boot </proc/sys/kernel/random/boot_id
-        this_boot=$(printf %s "$this_boot" | tr -d -)
+        this_boot=''
         for place in /tmp/systemd-private-* /var/tmp/systemd-private-*; do
-            case $place in *'*' | */systemd-private-"$this_boot"-*) ;; *) rm -rf "$place" ;; esac
+            case $place in *'*') continue ;; esac
+            if [ -z "$this_boot" ]; then this_boot=$(tr -d - </proc/sys/kernel/random/boot_id); fi
+            case $place in */systemd-private-"$this_boot"-*) ;; *) rm -rf "$place" ;; esac
         done
     fi
     begin_packages

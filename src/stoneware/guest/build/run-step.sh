@@ -4,7 +4,8 @@
 # step_cgroup: print a fresh control group below our own, nothing where none can be made. Everything
 # that a step leaves behind is in it, while services that systemd started for the step are not.
 step_cgroup() {
-    own=$(sed -n 's/^0:://p' /proc/self/cgroup)
+    own=''
+    while IFS= read -r line; do case $line in 0::*) own=${line#0::} ;; esac; done </proc/self/cgroup
     for base in "/sys/fs/cgroup${own%/}" "/sys/fs/cgroup/unified${own%/}"; do
         if [ -n "$own" ] && [ -w "$base/cgroup.procs" ] && mkdir -p "$base/step-$$" 2>/dev/null; then
             printf '%s\n' "$base/step-$$"
@@ -223,12 +224,10 @@ run_step() {
         script_with_secrets "$1/run" >"$WORK/script"
         {
             if [ "$network" = none ]; then without_network; fi
-            cat "$WORK/mounting"
+            if [ -s "$WORK/mounting" ]; then cat "$WORK/mounting"; fi
             secret_variables
-            # Readable only by us until here; the step's user must be able to read it.
             printf 'exec %s sh %s\n' "$(identity)" "$(quoted "$WORK/script")"
         } >"$WORK/start"
-        chmod 755 "$WORK"
         guard_packages
         guard_resolver
         run_in_session "$2"
@@ -264,7 +263,7 @@ run_in_session() {
     number=$1
     shift
     # A step may open its output by name, as /dev/stdout or /dev/stderr: whoever it becomes. Nobody else finds it.
-    rm -f "$WORK/output"
+    if [ -e "$WORK/output" ]; then rm -f "$WORK/output"; fi
     mkfifo -m 622 "$WORK/output"
     if [ "$uid:$gid" != 0:0 ]; then chown "$uid:$gid" "$WORK/output"; fi
     # Opened for both first, so that neither open waits for the other end: busybox gives up one that a child's end

@@ -71,6 +71,15 @@ keep_clean() {
     if [ -n "$(ls -A /var/log/journal 2>/dev/null)" ]; then systemctl try-restart systemd-journald.service; fi
 }
 
+# has_member PATTERN: whether the bundle has a file of such a name.
+has_member() {
+    while IFS= read -r member; do
+        # shellcheck disable=SC2254 # it is a pattern
+        case $member in $1) return 0 ;; esac
+    done <"$WORK/members"
+    return 1
+}
+
 # The files of this image take the place of those that its parent image had laid down.
 lay_image_files() {
     set -- "$SW_IMAGE/manifest.json" "$SW_IMAGE/contract.tsv"
@@ -87,7 +96,7 @@ lay_image_files() {
         done <"$SW_IMAGE/owned"
     fi
     rm -f "$@"
-    if grep -q '^seal/root/.' "$WORK/members"; then
+    if has_member 'seal/root/?*'; then
         bundle_bytes | tar -x -p --no-same-owner --no-overwrite-dir --keep-directory-symlink --strip-components=2 \
             -C "${SW_ROOT:-/}" -f - seal/root || return 1
     fi

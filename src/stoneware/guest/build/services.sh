@@ -13,10 +13,6 @@ UNITS=$SW_ROOT/etc/systemd/system
 # begin_packages: once, before the first step.
 begin_packages() {
     package_hook >"$SW_RUN/package-hook"
-    printf '#!/bin/sh\n%s\n' "$POLICY_MARK" >"$WORK/policy-rc.d"
-    # shellcheck disable=SC2016
-    printf 'for word in "$@"; do case $word in *stop*) exit 0 ;; esac; done\nexit 101\n' >>"$WORK/policy-rc.d"
-    chmod 755 "$WORK/policy-rc.d"
     if [ -e "$PACKAGE_LINKS" ]; then sh "$SW_RUN/package-hook" again "$PACKAGE_LINKS" && rm -f "$PACKAGE_LINKS"; fi
 }
 
@@ -28,7 +24,10 @@ guard_packages() {
     for moment in pre:before post:after; do
         printf '%s-invoke=[ ! -e %s ] || sh %s %s\n' "${moment%:*}" "$SW_RUN/package-hook" "$SW_RUN/package-hook" "${moment#*:}"
     done >"$dpkg_guard"
-    if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then cp "$WORK/policy-rc.d" "$policy"; fi
+    if [ -e "$policy" ] || [ -L "$policy" ]; then return 0; fi
+    # shellcheck disable=SC2016
+    printf '#!/bin/sh\n%s\nfor word in "$@"; do case $word in *stop*) exit 0 ;; esac; done\nexit 101\n' "$POLICY_MARK" >"$policy"
+    chmod 755 "$policy"
 }
 
 # unguard_packages: what the step itself has written in its place stays.
@@ -107,6 +106,10 @@ settle_scripts() {
     set --
     for place in "$SW_ROOT"/etc/rc[2345].d; do if [ -d "$place" ]; then set -- "$@" "$place"; fi; done
     if [ $# -eq 0 ]; then return 0; fi
+    # Mostly there is none, and then none of what follows has anything to do.
+    found=''
+    for link in "$SW_ROOT"/etc/rc[2345].d/K*; do if [ -L "$link" ]; then found=yes; fi; done
+    if [ -z "$found" ]; then return 0; fi
     find "$@" -name 'K*' -lname '../init.d/./*' -printf '%p\t%l\t\n' | sort >"$WORK/scripts"
     sed 's|.*/||; s|\t$||' "$WORK/scripts" | sort -u >"$WORK/script-names"
     while IFS= read -r name; do settle_script "$name" || return 1; done <"$WORK/script-names"
@@ -200,7 +203,7 @@ hold_units() {
             ;;
         esac
     done <"$WORK/enabled"
-    sort -u "$WORK/held-units" | while IFS= read -r unit; do
+    if [ -s "$WORK/held-units" ]; then sort -u "$WORK/held-units"; fi | while IFS= read -r unit; do
         if grep -qxF -e "$unit" "$WORK/enabled"; then continue; fi # a step has enabled it as well
         printf '%s\tpackage\tno\n' "$unit" >>"$WORK/services.tsv"
         case $unit in systemd-*) ;; *) hold_unit "$unit" ;; esac

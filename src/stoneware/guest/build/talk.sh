@@ -17,10 +17,13 @@ echo >/dev/null # see stoneware-ask
 while [ $# -gt 0 ]; do
     size=0 body='' rest=''
     if [ "$1" = put ]; then
-        size=$(stat -c %s -- "$3") || exit 1
+        if [ ! -r "$3" ]; then exit 1; fi
         # A short text goes in one piece with what is before it, see stoneware-ask. Where it holds NUL bytes it is none.
-        if [ "$size" -gt 3000 ] || IFS= read -r -d '' body <"$3" || [ "${#body}" -ne "$size" ]; then
+        if IFS= read -r -d '' -n 3000 body <"$3"; then
             body='' rest=$3
+            size=$(stat -c %s -- "$3") || exit 1
+        else
+            size=${#body}
         fi
     fi
     printf -v request '%s %s HTTP/1.1\r\nHost: %s\r\nMetadata-Flavor: Google\r\nContent-Length: %d\r\n\r\n%s' \
@@ -46,10 +49,16 @@ while [ $# -gt 0 ]; do
         target=$3
         # What is too large to be kept in memory is streamed instead: SMALL_BUNDLE of agent.sh.
         if [ "$length" -gt 67108864 ]; then exit 1; fi
-        : >"$target" || exit 1
     fi
-    if [ "$length" -gt 0 ]; then head -c "$length" <&3 >"$target" || exit 1; fi
-    if [ "$target" != /dev/null ] && [ "$(stat -c %s -- "$target")" != "$length" ]; then exit 1; fi
+    if [ "$length" -le 3000 ]; then # without another process
+        body=''
+        if [ "$length" -gt 0 ]; then IFS= read -r -t 10 -N "$length" -u 3 body || exit 1; fi
+        if [ "${#body}" -ne "$length" ]; then exit 1; fi # NUL bytes
+        printf '%s' "$body" >"$target" || exit 1
+    else
+        head -c "$length" <&3 >"$target" || exit 1
+        if [ "$target" != /dev/null ] && [ "$(stat -c %s -- "$target")" != "$length" ]; then exit 1; fi
+    fi
     if [ "$1" = put ]; then printf '%s\n' "$code"; else printf '%s %s\n' "$code" "$etag"; fi
     shift 3
 done
