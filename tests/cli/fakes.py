@@ -150,7 +150,7 @@ class FakePlatform(MemoryPlatform):
         self.found[name] = replace(self.found[name], phase=Phase.RUNNING)
         return self.found[name]
 
-    def stop(self, name: str, *, timeout: float | None = None) -> None:
+    def stop(self, name: str, *, timeout: float | None = None, removing: bool = False) -> None:
         self.calls.append(f"stop {name} {timeout}")
         self.found[name] = replace(self.found[name], phase=Phase.STOPPED, exit_code=0)
 

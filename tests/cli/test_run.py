@@ -256,12 +256,12 @@ def test_a_signal_while_the_machine_is_removed(platform: FakePlatform) -> None:
 def test_a_second_signal_powers_it_off(platform: FakePlatform) -> None:
     stop = platform.stop
 
-    def slow_stop(name: str, *, timeout: float | None = None) -> None:
+    def slow_stop(name: str, *, timeout: float | None = None, removing: bool = False) -> None:
         if timeout is None:
             platform.calls.append("asked")
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)
-        stop(name, timeout=timeout)
+        stop(name, timeout=timeout, removing=removing)
 
     platform.stop = slow_stop  # type: ignore[method-assign]
 

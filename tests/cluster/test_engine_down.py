@@ -44,9 +44,9 @@ def test_terraform_plans_while_the_machines_of_a_down_stop(
         planned.set()
         return found
 
-    def stops(name: str, *, timeout: float | None = None) -> None:
+    def stops(name: str, **options: Any) -> None:
         assert planned.wait(300)
-        stop(name, timeout=timeout)
+        stop(name, **options)
 
     monkeypatch.setattr(ClusterTerraform, "plan", plans)
     monkeypatch.setattr(bench.platform, "stop", stops)
@@ -69,8 +69,35 @@ def test_machines_of_this_computer_are_removed_as_soon_as_they_have_stopped(
     monkeypatch.setattr(bench.platform, "is_here", here)
     monkeypatch.setattr(ClusterTerraform, "carry_out", looks)
     bench.down()
-    assert left == [[] if here else ALL]
+    (found,) = left
+    # While the last ones stop, which all others depend on, Terraform begins.
+    assert set(found) <= {"shop-db-1"} if here else found == ALL
     assert bench.machines() == []
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+def test_terraform_removes_what_it_knows_while_the_last_machines_stop(
+    bench: EngineBench, monkeypatch: pytest.MonkeyPatch, timeout: float | None
+) -> None:
+    bench.up()
+    begun, carry_out, stop = threading.Event(), ClusterTerraform.carry_out, bench.platform.stop
+    seen: list[bool] = []
+
+    def begins(self: ClusterTerraform, plan: Plan) -> None:
+        begun.set()
+        carry_out(self, plan)
+
+    def stops(name: str, **options: Any) -> None:
+        if name == "shop-db-1":
+            # With a timeout of the user's it comes behind: Terraform would stop what it finds by another one.
+            seen.append(begun.wait(300 if timeout is None else 0))
+        stop(name, **options)
+
+    monkeypatch.setattr(ClusterTerraform, "carry_out", begins)
+    monkeypatch.setattr(bench.platform, "stop", stops)
+    bench.down(timeout=timeout)
+    assert seen[0] == (timeout is None)
+    assert (bench.machines(), bench.networks()) == ([], [])
 
 
 def test_no_machine_is_removed_whose_removal_terraform_refuses(

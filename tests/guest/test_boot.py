@@ -323,6 +323,33 @@ def test_systemd_is_asked_about_units_without_processes_only(
     assert phases == ([] if failed else ["running"])
 
 
+@pytest.mark.parametrize(
+    ("there", "state", "asked"),
+    [
+        (["up/x", "booted.sent"], "running", ["show", "exit"]),
+        (["booted.sent"], "running", []),
+        ([], "stopping", ["is-system-running"]),
+        ([], "starting", ["is-system-running", "show", "exit"]),
+    ],
+    ids=["by itself", "with the machine", "early, with the machine", "early, by itself"],
+)
+def test_a_service_that_ends_ends_the_machine_unless_that_goes_down(
+    root: Root, metadata: FakeMetadata, there: list[str], state: str, asked: list[str]
+) -> None:
+    for name in there:
+        root.put(f"run/stoneware/{name}", "")
+    script = (
+        f"echo $1 >>{root.path}/asked\ncase $1 in is-system-running) echo {state} ;; show) echo 0 ;; esac\n"
+    )
+    root.put("bin/systemctl", f"#!/bin/sh\n[ $1 != --no-block ] || shift\n{script}", 0o755)
+    env = {"PATH": f"{root.path / 'bin'}:{os.environ['PATH']}", "EXIT_CODE": "exited", "EXIT_STATUS": "0"}
+    assert root.run("stoneware-report", "ended", "web.service", env=env).returncode == 0
+    log = root.path / "asked"
+    assert (log.read_text().split() if log.exists() else []) == asked
+    said = metadata.reported("stoneware/status")[-1]
+    assert (said["phase"], said["exit"]) == ("stopped", 0)
+
+
 def test_what_was_reported_before_is_not_repeated(root: Root, metadata: FakeMetadata) -> None:
     root.template("x", "$A")
     root.configure({"A": "1"})

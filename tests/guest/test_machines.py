@@ -151,6 +151,20 @@ def test_a_unit_of_the_image_that_fails_is_the_machines_failure(image: tuple[Pro
     assert "unit says no" in machine["error"]
 
 
+def test_the_sign_of_a_machine_that_is_up_goes_before_its_services(running: tuple[Program, str]) -> None:
+    program, name = running
+    # systemd stops in the reverse order of starts.
+    after = program("exec", name, "systemctl", "show", "-P", "After", "stoneware-report").split()
+    assert {"guest-test.service", "chosen.service"} <= set(after)
+    program("exec", name, "test", "-d", "/run/stoneware/up")
+    program("exec", name, "systemctl", "stop", "stoneware-report")
+    try:
+        program("exec", name, "test", "!", "-e", "/run/stoneware/up")
+        program("exec", name, "test", "-e", "/run/stoneware/booted.sent")
+    finally:
+        program("exec", name, "systemctl", "start", "stoneware-report")
+
+
 def test_only_what_a_step_enabled_starts_beside_the_service(running: tuple[Program, str]) -> None:
     program, name = running
     units = {unit["name"]: unit for unit in json.loads(program("inspect", "guest-test"))["units"]}

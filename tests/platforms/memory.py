@@ -226,7 +226,7 @@ class MemoryPlatform(MemoryResources):
         with self._lock:
             return self._machines[name]
 
-    def stop(self, name: str, *, timeout: float | None = None) -> None:
+    def stop(self, name: str, *, timeout: float | None = None, removing: bool = False) -> None:
         with self._lock:
             machine = self._get(name)
             limit = machine.spec.stop_timeout if timeout is None else timeout

@@ -148,8 +148,18 @@ def _stop_and_destroy(
         _planning(terraform, site, observed, options) as (settled, destroy),
     ):
         stopping = _Stopping(site.platform, options.timeout, settled if site.platform.is_here else None)
-        _stop(stopping, observed, applied, reporter)
-        destroy()
+        *groups, last = stop_order(observed, applied) or [[]]
+        for group in groups:
+            with _stopped(stopping, observed, group, reporter):
+                pass
+        # Each machine has a lock here, so Terraform waits for those that still stop. Where it comes first it
+        # stops them itself, and knows no timeout but their own.
+        at_once = stopping.settled is not None and options.timeout is None
+        with _stopped(stopping, observed, last, reporter):
+            if at_once:
+                destroy()
+        if not at_once:
+            destroy()
 
 
 def _forget(directory: ClusterDirectory, platform: Platform) -> None:
@@ -196,19 +206,20 @@ def _removal(observed: Observed, *, volumes: bool) -> Removal:
     )
 
 
-def _stop(
-    stopping: _Stopping, observed: Observed, applied: Desired | None, reporter: events.Reporter
-) -> None:
-    """Stop all machines: first those that others do not depend on."""
-    for group in stop_order(observed, applied):
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            jobs = {}
-            for name in group:
-                reporter.emit(events.MachineProgress(name, str(Phase.STOPPING), ""))
-                jobs[name] = pool.submit(stopping.one, observed.machines[name].machine.name)
-            for name, job in jobs.items():
-                job.result()
-                reporter.emit(events.MachineProgress(name, str(Phase.STOPPED), ""))
+@contextlib.contextmanager
+def _stopped(
+    stopping: _Stopping, observed: Observed, group: Sequence[str], reporter: events.Reporter
+) -> Iterator[None]:
+    """Stop machines; at the end of the block they have stopped."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        jobs = {}
+        for name in group:
+            reporter.emit(events.MachineProgress(name, str(Phase.STOPPING), ""))
+            jobs[name] = pool.submit(stopping.one, observed.machines[name].machine.name)
+        yield
+        for name, job in jobs.items():
+            job.result()
+            reporter.emit(events.MachineProgress(name, str(Phase.STOPPED), ""))
 
 
 @dataclass(frozen=True)
@@ -225,11 +236,18 @@ class _Stopping:
 
     def one(self, machine: str) -> None:
         """Stop a machine. It may have been removed by hand since it was observed."""
-        if self.platform.observe(machine) is None:
+        try:
+            self.platform.stop(machine, timeout=self.timeout, removing=self.settled is not None)
+        except InputError:
+            if self.platform.observe(machine) is not None:
+                raise
             return
-        self.platform.stop(machine, timeout=self.timeout)
         if self.settled is not None:
-            self.settled()
+            try:
+                self.settled()
+            except BaseException:  # it stays
+                self.platform.stop(machine)
+                raise
             self.platform.destroy(machine)
 
 

@@ -79,7 +79,7 @@ ended() {
     *) code=1 ;;
     esac
     all_said
-    if [ "$(systemctl is-system-running)" = stopping ]; then
+    if is_stopping; then
         sw_status stopped '' ",\"exit\":$code"
         return
     fi
@@ -93,6 +93,14 @@ ended() {
 $(last_lines "$1")" ",\"exit\":$code"
     fi
     systemctl --no-block exit "$code"
+}
+
+# is_stopping: whether the machine goes down. systemd then stops stoneware-report.service before the units of the image, and
+# takes its RuntimeDirectory= away. Asking systemd is a program of several milliseconds, in each machine that stops.
+is_stopping() {
+    if [ -d "$SW_RUN/up" ]; then return 1; fi
+    # It is not there either where the boot has not come so far, or the report has failed.
+    [ -e "$SW_RUN/booted.sent" ] || [ "$(systemctl is-system-running)" = stopping ]
 }
 
 # signal_number NAME: kill -l of a POSIX shell only goes from numbers to names.

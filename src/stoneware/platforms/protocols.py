@@ -51,8 +51,11 @@ class Machines(Protocol):
         """Start a stopped machine; a running one is left alone."""
         ...
 
-    def stop(self, name: str, *, timeout: float | None = None) -> None:
-        """Power a machine off, hard after `timeout` seconds (default: its own stop_timeout)."""
+    def stop(self, name: str, *, timeout: float | None = None, removing: bool = False) -> None:
+        """Power a machine off, hard after `timeout` seconds (default: its own stop_timeout).
+
+        `removing` leaves what else an end brings to the removal, which comes next.
+        """
         ...
 
     def destroy(self, name: str) -> None:

@@ -96,7 +96,7 @@ class GoogleMachines(GoogleResources):
             self._operate(found, "start", f"start the machine {name}")
         return self._existing_machine(name)
 
-    def stop(self, name: str, *, timeout: float | None = None) -> None:
+    def stop(self, name: str, *, timeout: float | None = None, removing: bool = False) -> None:  # noqa: ARG002
         """Power a machine off, by Google's own time: two minutes, or with `timeout` 0 at once."""
         found = self._existing(name)
         if found.get("status") in ("TERMINATED", "STOPPED"):

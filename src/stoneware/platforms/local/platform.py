@@ -156,7 +156,7 @@ class LocalPlatform(LocalBuilders):
                 self.start_locked(self._existing(name))
         return self._observed(paths)
 
-    def stop(self, name: str, *, timeout: float | None = None) -> None:
+    def stop(self, name: str, *, timeout: float | None = None, removing: bool = False) -> None:
         """Power a machine off, hard after `timeout` seconds (default: its own stop_timeout)."""
         paths = self._existing(name)
         with self.store.lock("machines", name):
@@ -172,7 +172,7 @@ class LocalPlatform(LocalBuilders):
             machine_stop.power_off(paths, spec.stop_timeout if timeout is None else timeout)
             if spec.remove_when_stopped:
                 self.remove_locked(paths)
-            else:
+            elif not removing:
                 self.release(paths)
 
     def _stop_damaged(self, paths: Paths, damage: DamagedError, timeout: float | None) -> MachineError:
@@ -190,7 +190,8 @@ class LocalPlatform(LocalBuilders):
         """Take a machine that has stopped off the network; its address stays its own, its names are gone."""
         state: dict[str, Any] = read_json(paths.root / "state.json") or {}
         if self._detach(state, paths):
-            write_json(paths.root / "state.json", {**state, "attached": False}, mode=0o600)
+            # Not waited for on the disk: after a crash of the computer it is attached to nothing anyway.
+            write_json(paths.root / "state.json", {**state, "attached": False}, mode=0o600, lasting=False)
 
     def _router(self, *, within: float = 0.0) -> Router:
         """Return the store's router, whole. Commands that only look at machines do not load it."""
@@ -228,16 +229,21 @@ class LocalPlatform(LocalBuilders):
 
     def remove_locked(self, paths: Paths) -> None:
         """Remove a machine; the caller holds its lock."""
+        from concurrent.futures import ThreadPoolExecutor  # slow to load, and few commands remove any
+
         if not paths.root.exists():
             return
         machine_stop.end(paths)
         state = machine_record.known_state(paths)
-        if state["id"]:  # while its shim takes it down
-            self._detach(state, paths)
-        machine_stop.kill(paths)
-        if state["id"]:
-            cgroups.remove_left([state["id"]], cgroups.probe())
-        self.store.discard(paths.root)
+        # The rules take a while, mostly of waiting. After a kill, who has no directory is taken off later.
+        with ThreadPoolExecutor(1) as pool:
+            detached = pool.submit(self._detach, state, paths) if state["id"] else None
+            machine_stop.kill(paths)
+            if state["id"]:
+                cgroups.remove_left([state["id"]], cgroups.probe())
+            self.store.discard(paths.root)
+            if detached is not None:
+                detached.result()
 
     # -- looking -------------------------------------------------------------------------------------------
 

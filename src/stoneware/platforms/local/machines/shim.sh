@@ -118,7 +118,7 @@ leave_groups() {
     case $own in
         /sys/fs/cgroup/stoneware/*) # else systemd removes it
             echo $$ >/sys/fs/cgroup/cgroup.procs
-            find "$own" -depth -type d -exec rmdir {} + 2>/dev/null
+            find "$own" -depth -type d -delete 2>/dev/null
             ;;
     esac
     exec 7>&-
@@ -295,7 +295,7 @@ finish() {
     [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
     [ ! -e "$DIR/orphan" ] || REAP=$ORPHAN
     leave_groups
-    put exit "$1 $(date +%s)"
+    note exit "$1"
     [ -z "$REAP" ] || {
         rm -f "$DIR/shim" # what comes now removes the machine, and must not wait for itself
         eval "exec $REAP"
