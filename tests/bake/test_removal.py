@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,12 +147,26 @@ def removals(home: Path) -> list[int]:
     return found
 
 
+def held(home: Path) -> int:
+    """Hold the process that removes builders of a store as soon as there is one, and return it."""
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        for pid in removals(home):
+            os.kill(pid, signal.SIGSTOP)
+            return pid
+        time.sleep(0.002)
+    raise AssertionError("no process removes the builder")
+
+
 @pytest.mark.machine
 def test_a_bake_returns_before_its_builder_is_removed(one: Context, start_bake: StartBake) -> None:
-    baking = start_bake()
-    image = baking.result()["image_id"]
-    [removal] = removals(one.home)
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(held, one.home)
+        baking = start_bake()
+        image = baking.result()["image_id"]
+        removal = holding.result()
     assert baking.builder().root.is_dir()
+    os.kill(removal, signal.SIGCONT)
     assert one.run("ps", "-aq") == ("", ""), "it waits for the end"
     assert not list((one.home / "data/builds").iterdir())
     assert eventually(lambda: removal not in removals(one.home))
@@ -160,10 +176,11 @@ def test_a_bake_returns_before_its_builder_is_removed(one: Context, start_bake: 
 
 @pytest.mark.machine
 def test_the_next_command_does_what_a_killed_removal_has_not(one: Context, start_bake: StartBake) -> None:
-    baking = start_bake()
-    assert baking.end() == 0
-    [removal] = removals(one.home)
-    os.kill(removal, signal.SIGKILL)
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(held, one.home)
+        baking = start_bake()
+        assert baking.end() == 0
+        os.kill(holding.result(), signal.SIGKILL)
     assert "had left: its builder is destroyed" in one.run("ps")[1]
     assert one.run("ps", "-aq") == ("", "")
     assert tidy(one.home)

@@ -62,9 +62,9 @@ def test_machines_of_this_computer_are_removed_as_soon_as_they_have_stopped(
     left: list[list[str]] = []
     carry_out = ClusterTerraform.carry_out
 
-    def looks(self: ClusterTerraform, plan: Plan) -> None:
+    def looks(self: ClusterTerraform, plan: Plan, **options: Any) -> None:
         left.append(bench.machines())
-        carry_out(self, plan)
+        carry_out(self, plan, **options)
 
     monkeypatch.setattr(bench.platform, "is_here", here)
     monkeypatch.setattr(ClusterTerraform, "carry_out", looks)
@@ -83,9 +83,9 @@ def test_terraform_removes_what_it_knows_while_the_last_machines_stop(
     begun, carry_out, stop = threading.Event(), ClusterTerraform.carry_out, bench.platform.stop
     seen: list[bool] = []
 
-    def begins(self: ClusterTerraform, plan: Plan) -> None:
+    def begins(self: ClusterTerraform, plan: Plan, **options: Any) -> None:
         begun.set()
-        carry_out(self, plan)
+        carry_out(self, plan, **options)
 
     def stops(name: str, **options: Any) -> None:
         if name == "shop-db-1":

@@ -211,8 +211,11 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
 
 PLACE = "/dev/disk/by-id/google-data"
 # A mount in a namespace without a process, which no look at processes finds.
+# `unshare --mount=` (util-linux 2.38) fails where its child comes before there is a namespace to hold.
 HIDE = f"""mkdir -p /run/pins && mount --bind /run/pins /run/pins && mount --make-private /run/pins
-touch /run/pins/space && unshare --mount=/run/pins/space mount --bind {PLACE} /mnt"""
+touch /run/pins/space
+until unshare --mount=/run/pins/space true; do sleep 0.01; done
+nsenter --mount=/run/pins/space mount --bind {PLACE} /mnt"""
 
 
 def change_disks(cloud: Cloud, data: dict[str, Any]) -> None:

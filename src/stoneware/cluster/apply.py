@@ -144,8 +144,8 @@ class ClusterTerraform:
         """Plan the whole configuration, refuse what is not allowed, apply the rest."""
         self.carry_out(self.plan(allowed, again=again, strict=strict))
 
-    def carry_out(self, plan: Plan) -> None:
-        """Do what a plan says."""
+    def carry_out(self, plan: Plan, *, shown: bool = True) -> None:
+        """Do what a plan says; `shown`, with what becomes of each machine meanwhile."""
         # No reason to start an apply: it would take the state's lock and write the state again.
         if plan.noop:
             plan.file.unlink(missing_ok=True)
@@ -154,7 +154,8 @@ class ClusterTerraform:
         # Before they exist: machines fetch their secrets while they boot.
         self._platform.let_fetch_secrets(map(read_machine, machines.values()))
         try:
-            self._terraform.apply(plan, progress=self._progress, parallelism=_at_once(plan))
+            progress = self._progress if shown else None
+            self._terraform.apply(plan, progress=progress, parallelism=_at_once(plan))
         except TerraformError as error:
             for name in machines_of(error, self._infrastructure):
                 self._reporter.emit(events.MachineFailed(name, "", error.brief, 0.0))

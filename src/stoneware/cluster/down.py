@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform
@@ -150,16 +150,18 @@ def _stop_and_destroy(
         stopping = _Stopping(site.platform, options.timeout, settled if site.platform.is_here else None)
         *groups, last = stop_order(observed, applied) or [[]]
         for group in groups:
-            with _stopped(stopping, observed, group, reporter):
+            with _being_stopped(stopping, observed, group, reporter):
                 pass
+            _say(group, Phase.STOPPED, reporter)
         # Each machine has a lock here, so Terraform waits for those that still stop. Where it comes first it
         # stops them itself, and knows no timeout but their own.
         at_once = stopping.settled is not None and options.timeout is None
-        with _stopped(stopping, observed, last, reporter):
+        with _being_stopped(stopping, observed, last, reporter):
             if at_once:
-                destroy()
+                destroy(shown=False)  # of one that stops it would say that it is being removed
         if not at_once:
-            destroy()
+            _say(last, Phase.STOPPED, reporter)
+            destroy(shown=True)
 
 
 def _forget(directory: ClusterDirectory, platform: Platform) -> None:
@@ -207,19 +209,21 @@ def _removal(observed: Observed, *, volumes: bool) -> Removal:
 
 
 @contextlib.contextmanager
-def _stopped(
+def _being_stopped(
     stopping: _Stopping, observed: Observed, group: Sequence[str], reporter: events.Reporter
 ) -> Iterator[None]:
     """Stop machines; at the end of the block they have stopped."""
+    _say(group, Phase.STOPPING, reporter)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        jobs = {}
-        for name in group:
-            reporter.emit(events.MachineProgress(name, str(Phase.STOPPING), ""))
-            jobs[name] = pool.submit(stopping.one, observed.machines[name].machine.name)
+        jobs = [pool.submit(stopping.one, observed.machines[name].machine.name) for name in group]
         yield
-        for name, job in jobs.items():
+        for job in jobs:
             job.result()
-            reporter.emit(events.MachineProgress(name, str(Phase.STOPPED), ""))
+
+
+def _say(group: Sequence[str], phase: Phase, reporter: events.Reporter) -> None:
+    for name in group:
+        reporter.emit(events.MachineProgress(name, str(phase), ""))
 
 
 @dataclass(frozen=True)
@@ -281,6 +285,12 @@ def _depths(services: Collection[str], needs: Mapping[str, Mapping[str, Any]]) -
     return depths
 
 
+class _Destroy(Protocol):
+    """Removes all that Terraform knows."""
+
+    def __call__(self, *, shown: bool) -> None: ...
+
+
 @contextlib.contextmanager
 def _terraform(
     site: Site, directory: ClusterDirectory, options: DownOptions, reporter: events.Reporter
@@ -296,14 +306,14 @@ def _terraform(
 @contextlib.contextmanager
 def _planning(
     terraform: ClusterTerraform | None, site: Site, observed: Observed, options: DownOptions
-) -> Iterator[tuple[Callable[[], object] | None, Callable[[], None]]]:
+) -> Iterator[tuple[Callable[[], object] | None, _Destroy]]:
     """Let Terraform plan while the machines stop; give what waits for that, and what removes all it knows.
 
     Where it plans only when they have stopped there is nothing to wait for. What is declared stays until
     then: after a kill the next `down` stops the others by that.
     """
     if terraform is None:
-        yield (lambda: None), (lambda: None)
+        yield (lambda: None), (lambda *, shown: None)  # noqa: ARG005 - there is nothing to show
         return
     going = _Going(terraform, site, observed, volumes=options.volumes)
     # Its plan is shown where that was asked for, and disks are unlocked last.
@@ -311,7 +321,7 @@ def _planning(
     planned = contextlib.nullcontext(going.plan) if last else _meanwhile(going)
     try:
         with planned as plan:
-            yield (None if last else plan), (lambda: going.carry_out(plan()))
+            yield (None if last else plan), (lambda *, shown: going.carry_out(plan(), shown=shown))
     finally:
         (site.directory(observed.name).path / _LEFT_FILE).unlink(missing_ok=True)
 
@@ -353,10 +363,10 @@ class _Going:
             variables_file=_LEFT_FILE,
         )
 
-    def carry_out(self, plan: Plan) -> None:
-        """Declare what is left, and remove the rest."""
+    def carry_out(self, plan: Plan, *, shown: bool) -> None:
+        """Declare what is left, and remove the rest; `shown`, with what becomes of each machine."""
         self._terraform.configure(self._left, lift_volumes=self._volumes)
-        self._terraform.carry_out(plan)
+        self._terraform.carry_out(plan, shown=shown)
 
 
 def _kept(site: Site, cluster: str, disks: Collection[Subject]) -> dict[str, Any]:

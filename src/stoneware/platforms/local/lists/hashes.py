@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def _digest(top: int, path: bytes, size: int) -> bytes:
     with opened_below(top, tuple(above)) as directory:
         descriptor = os.open(name, _FILE, dir_fd=directory)
     with os.fdopen(descriptor, "rb") as file:
-        if os.fstat(descriptor).st_size != size:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
             raise OddError(f"{path!r} is not what was listed")
         return hashlib.file_digest(file, "sha256").hexdigest().encode()
