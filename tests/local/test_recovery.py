@@ -16,6 +16,7 @@ import pytest
 from stoneware.errors import HostError, MachineError
 from stoneware.files import locked
 from stoneware.model.machine import MachineSpec
+from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import kill, stop, vanished
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.network import known
@@ -213,6 +214,40 @@ def test_a_machine_is_ended_by_its_first_process(store: Store, process: subproce
     assert process.wait(60) == -9
     assert (paths.run / "stop").exists()  # its restart policy is not to start it again
     assert kill.has_ended(paths)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_machine_that_stands_still_has_ended_before_its_processes_have(
+    store: Store, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, frozen: bool
+) -> None:
+    paths, groups = put_machine(store, SPEC), []
+    runs_as(paths, process.pid)
+    runs_as(paths, os.getpid(), "shim")
+    (paths.run / "cgroup").write_text("/sys/fs/cgroup/stoneware/m0\n")
+
+    def freezes(group: Path) -> bool:
+        groups.append(group)
+        return frozen
+
+    monkeypatch.setattr(cgroups, "freeze", freezes)
+    if frozen:
+        monkeypatch.setattr(kill, "_send", lambda *_: None)  # as if it took its time
+    kill.end(paths)
+    assert groups == [Path(f"/proc/{os.getpid()}/root/sys/fs/cgroup/stoneware/m0/machine/payload")]
+    assert kill.has_ended(paths)
+    assert (process.poll() is None) == frozen
+    (paths.run / "stop").unlink()  # it is started again
+    assert kill.has_ended(paths) is False
+
+
+@pytest.mark.parametrize("events", ["populated 1\nfrozen 1\n", "populated 1\nfrozen 0\n", None])
+def test_a_group_is_frozen_once_the_kernel_says_so(tmp_path: Path, events: str | None) -> None:
+    if events is not None:  # else the group has gone
+        (tmp_path / "cgroup.events").write_text(events)
+    group = tmp_path if events is not None else tmp_path / "gone"
+    assert cgroups.freeze(group) == (events is not None and "frozen 1" in events)
+    if events is not None:
+        assert (tmp_path / "cgroup.freeze").read_text() == "1"
 
 
 def test_a_shim_without_a_machine_gets_time_and_is_killed_then(
