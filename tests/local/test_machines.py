@@ -13,6 +13,7 @@ from stoneware.errors import InputError, MachineError
 from stoneware.model.machine import MachineSpec, Phase
 from stoneware.model.resources import VolumeMount
 from stoneware.model.runtime import Process, System
+from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import kill
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.stop import wait_until
@@ -281,6 +282,18 @@ def test_an_ended_machine_stands_still_while_the_kernel_takes_it_down(lab: Bench
     assert kill.has_ended(lab.paths())
     assert wait_until(lambda: not lab.processes().alive, 300)
     assert counter.stat().st_size == counted
+    lab.platform.start(lab.name)
+    lab.booted()
+
+
+def test_a_machine_that_was_frozen_when_its_shim_died_starts_again(lab: Bench) -> None:
+    lab.boot()
+    group = kill._payload(lab.paths(), lab.processes())
+    assert group is not None
+    assert cgroups.freeze(group)
+    for name in ("shim", "nspawn"):
+        os.kill(noted(lab, name)[0], signal.SIGKILL)
+    lab.platform.stop(lab.name, timeout=0)
     lab.platform.start(lab.name)
     lab.booted()
 

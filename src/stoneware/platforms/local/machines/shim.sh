@@ -98,6 +98,8 @@ enter_groups() {
     # Two groups below our own: only a group without processes of its own may hand controllers on.
     mkdir -p "$own/shim" "$own/machine" && echo $$ >"$own/shim/cgroup.procs" ||
         fail "the control group $own cannot be made"
+    # Left by a run that was frozen at its end (kill.py): what enters it now would be as well.
+    [ ! -e "$own/machine/payload" ] || echo 0 >"$own/machine/payload/cgroup.freeze"
     note cgroup "$own"
     for controller in memory cpu pids io; do
         for group in $above "$own"; do
