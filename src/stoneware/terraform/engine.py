@@ -82,7 +82,7 @@ class LibraryEngine:
             # A file, since a pipe would have to be read while the command runs.
             self._errors = os.memfd_create("terraform-errors")
             self._process = subprocess.Popen(
-                # Isolated, without site: it needs ctypes and json alone, and a bake waits for its start.
+                # Isolated, without site: it needs ctypes alone, and a bake waits for its start.
                 [sys.executable, "-I", "-S", worker.__file__, str(library), str(self._errors)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -112,13 +112,12 @@ class LibraryEngine:
                 self._running = True
                 with deadline:
                     code, stdout = self._exchange(process, argv, on_line, patience)
+                self._running = False
             except BaseException:
                 self._end(leave=interrupts.left)  # the end of its input is the worker's interrupt
                 if not deadline.passed:
                     raise
                 return Output(-1, "", "", late=True)
-            finally:
-                self._running = False
         # One that ended well at the last moment is not late.
         return Output(code, stdout, _read_all(self._errors), deadline.passed and code != 0)
 
@@ -164,7 +163,7 @@ class LibraryEngine:
             # One with nothing to do ends by itself: its end is taken note of, and not waited for.
             threading.Thread(target=_drain, args=(process,), daemon=True).start()
         # Only now: one that is cut off here is done again.
-        self._process = None
+        self._process, self._running = None, False
         os.close(self._errors)
 
 

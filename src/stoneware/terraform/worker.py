@@ -56,10 +56,14 @@ class _Inbox:
 
     def _read(self) -> None:
         finish = 0.0
-        while line := sys.stdin.buffer.readline():
+        while (line := sys.stdin.buffer.readline()).endswith(b"\n"):
             seconds, length = line.split()
+            words = sys.stdin.buffer.read(int(length))
+            # Of one who was killed on the way: without its last words it would be another command.
+            if len(words) < int(length):
+                break
             finish = float(seconds)
-            self._command = sys.stdin.buffer.read(int(length)).split(b"\0")
+            self._command = words.split(b"\0")
             # From here on: an interrupt between this and the command's start is not to be waited out.
             self._idle.acquire()
             self._come.release()
