@@ -117,6 +117,28 @@ def test_no_machine_is_removed_whose_removal_terraform_refuses(
     assert bench.machines() == []
 
 
+def test_a_refusal_is_told_where_somebody_has_removed_a_machine_meanwhile(
+    bench: EngineBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.up()
+    stopped, stop = threading.Event(), bench.platform.stop
+
+    def refuses(*_: Any, **__: Any) -> Plan:
+        assert stopped.wait(300)
+        raise InputError("the plan is refused")
+
+    def stops(name: str, **options: Any) -> None:
+        stop(name, **options)
+        if name == "shop-web-1":
+            bench.platform.destroy(name)
+            stopped.set()
+
+    monkeypatch.setattr(bench.platform, "stop", stops)
+    monkeypatch.setattr(ClusterTerraform, "plan", refuses)
+    with pytest.raises(InputError, match="the plan is refused"):
+        bench.down()
+
+
 def test_a_down_that_ends_while_it_stops_leaves_what_is_declared(
     bench: EngineBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -250,7 +250,8 @@ class _Stopping:
             try:
                 self.settled()
             except BaseException:  # it stays
-                self.platform.stop(machine)
+                with contextlib.suppress(InputError):  # unless somebody has removed it meanwhile
+                    self.platform.stop(machine)
                 raise
             self.platform.destroy(machine)
 
