@@ -18,7 +18,7 @@ from stoneware.files import locked
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import kill, stop, vanished
-from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.machines.record import Paths, Processes, shown_processes
 from stoneware.platforms.local.network import known
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import recover as recovery
@@ -250,6 +250,28 @@ def test_a_group_is_frozen_once_the_kernel_says_so(tmp_path: Path, events: str |
         assert (tmp_path / "cgroup.freeze").read_text() == "1"
 
 
+def test_on_a_full_disk_a_machine_is_ended_with_its_shim(
+    store: Store, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Paths] = []
+
+    def shown(paths: Paths) -> Processes:
+        looks.append(paths)
+        return shown_processes(paths)
+
+    monkeypatch.setattr(kill, "shown_processes", shown)
+    monkeypatch.setattr(kill, "_note", lambda *_: None)  # nothing can be noted
+    monkeypatch.setattr(kill, "_PATIENCE", 0.02)
+    paths = put_machine(store, SPEC)
+    runs_as(paths, process.pid)
+    with subprocess.Popen(["sleep", "1000"]) as shim:
+        runs_as(paths, shim.pid, "shim")
+        kill.end(paths)
+        assert shim.wait(60) == -9
+    assert process.wait(60) == -9
+    assert len(looks) < 1000  # it looks once more when a process has ended, or after a pause
+
+
 def test_a_shim_without_a_machine_gets_time_and_is_killed_then(
     store: Store, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,9 +354,8 @@ def shim(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             os.killpg(made.pid, signal.SIGKILL)
 
 
-def test_a_machine_whose_directory_is_gone_is_ended_and_its_address_given_back(
-    store: Store, shim: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def released_from(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Have a router that takes machines off the network in name only; return which."""
     released: list[tuple[str, str]] = []
 
     class Router:
@@ -342,6 +363,13 @@ def test_a_machine_whose_directory_is_gone_is_ended_and_its_address_given_back(
             released.append((id, name))
 
     monkeypatch.setattr("stoneware.platforms.local.network.router.ensure", lambda _: Router())
+    return released
+
+
+def test_a_machine_whose_directory_is_gone_is_ended_and_its_address_given_back(
+    store: Store, shim: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = released_from(monkeypatch)
     put_machine(store, SPEC)
     _, running = vanished._processes("m-gone")
     assert vanished.end_vanished(store) == ["ended the machine gone, whose directory has been removed"]
@@ -349,6 +377,17 @@ def test_a_machine_whose_directory_is_gone_is_ended_and_its_address_given_back(
     assert len(running) == 2
     assert not any(Path(f"/proc/{pid}/cmdline").exists() and command_line(pid) for pid in running)
     assert released == [("m-gone", "gone")]
+
+
+def test_nothing_is_told_of_a_machine_that_another_command_removes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "attached_ids", lambda _: {"m-gone"})
+    monkeypatch.setattr(vanished, "runners", lambda: [Runner()])
+    released = released_from(monkeypatch)
+    # Its processes have ended and its directory is gone, but it is not yet off the network.
+    assert vanished.end_vanished(store) == []
+    assert released == [("m-gone", "")]
 
 
 def test_one_that_may_be_a_machine_with_damaged_records_is_left_alone(

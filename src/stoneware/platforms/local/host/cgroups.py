@@ -211,11 +211,12 @@ def remove_left(machine_ids: Sequence[str], host: HostGroups) -> None:
         time.sleep(_POLL)
 
 
-def kill_left(machine_id: str, host: HostGroups) -> None:
-    """Kill what still runs in a machine's groups though its shim and systemd-nspawn are gone.
+def kill_left(machine_id: str, host: HostGroups) -> bool:
+    """Kill what still runs in a machine's groups though its shim and systemd-nspawn are gone; say if any did.
 
     systemd-nspawn that is killed before its shim knows the machine's first process leaves that one behind.
     """
+    killed = False
     for path in _groups_of([machine_id], host):
         for above, name in _groups_in(path):
             with contextlib.suppress(OSError):
@@ -225,6 +226,8 @@ def kill_left(machine_id: str, host: HostGroups) -> None:
                 for pid in found:
                     if int(pid) != os.getpid():
                         os.kill(int(pid), signal.SIGKILL)
+                        killed = True
+    return killed
 
 
 def freeze(group: Path) -> bool:

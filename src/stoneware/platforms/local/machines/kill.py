@@ -63,9 +63,12 @@ def end(paths: Paths) -> None:
         _note(paths, "ended")
     deadline = time.monotonic() + _KILL_TIMEOUT
     while not has_ended(paths):
-        if time.monotonic() > deadline:
+        leader = shown_processes(paths).leader
+        # On a full disk nothing says that it is to stay down.
+        if time.monotonic() > deadline or not (leader or (paths.run / "stop").exists()):
             kill(paths)
-        if leader := shown_processes(paths).leader:
+            return
+        if leader:
             _send(leader, signal.SIGKILL)
             _await_process(leader, COMING_POLL)
 

@@ -25,11 +25,11 @@ _PATIENCE = 10.0  # seconds for killed processes to go
 
 
 def end_vanished(store: Store) -> list[str]:
-    """End the machines that have no directory, take back their ports, and say so, a sentence for each.
+    """End the machines that have no directory, and take back their ports; a sentence for each that still ran.
 
     Cheap where there are none: some small files are read. Raises MachineError for one that cannot be ended.
     """
-    attached = known_machines.known_ids(store)  # before the directories: those go last
+    attached = known_machines.known_ids(store)
     if not attached:
         return []
     known, unclear = _ids(store)
@@ -53,12 +53,15 @@ def _end(store: Store, id: str, *, unclear: bool) -> str:
     if unclear and (not name or (store.data / "machines" / name).exists()):
         return ""  # perhaps it is the one whose records are damaged: `rm -f` ends that
     _kill(id, [*shims, *others])  # the shim first: it would write into the directory of a successor
-    cgroups.kill_left(id, cgroups.probe())
+    strays = cgroups.kill_left(id, cgroups.probe())
     from stoneware.platforms.local.network import router as routers
 
     # Behind the kill: while it lives it would go on using the address that another machine gets.
     routers.ensure(store).release(id, name)
     cgroups.remove_left([id], cgroups.probe())
+    # Where nothing ran there is nothing to tell: a removal takes its machine off the network at any moment.
+    if not (shims or others or strays):
+        return ""
     return f"ended the machine {name or id}, whose directory has been removed"
 
 
