@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -173,3 +175,26 @@ def test_a_file_that_is_not_what_was_listed_is_not_hashed(tmp_path: Path) -> Non
     (tmp_path / "a").symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="symbolic links"):
         hashes.hashed(listed, tmp_path)
+
+
+_ENDING = """
+import sys, threading
+from pathlib import Path
+from stoneware.platforms.local.lists import entries, hashes
+from stoneware.platforms.local.lists.changes import OddError
+found = entries.walk(Path(sys.argv[1]))
+def hash():
+    threading.main_thread().join()
+    try:
+        hashes.hashed(found, Path(sys.argv[1]))
+    except OddError as error:
+        print(error)
+threading.Thread(target=hash).start()
+"""
+
+
+def test_a_command_that_ends_does_not_wait_for_digests(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    words = [sys.executable, "-c", _ENDING, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("the command ends\n", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,9 @@ def hashed(found: FileList, root: Path) -> FileList:
             size = entries.size_of(files[number])
             if size > left:
                 continue
+            # A command that ends waits for its threads, and hashing takes the longest of what this one does.
+            if not threading.main_thread().is_alive():
+                raise OddError("the command ends")
             left -= size
             files[number] = _digest(top, found.paths[number], size) + files[number][1:]
             letters[number] = known.replace(UNHASHED, "")
