@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,3 +174,12 @@ def kafka_cluster(machine_home: Path) -> Iterator[KafkaCluster]:
     finally:
         made.run("rollout", "abort", check=False)
         made.run("down", "--volumes", "--yes", check=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_hints_of_others() -> Iterator[None]:
+    """Forget what a test's command was given: hints of the next test in this process would repeat it."""
+    yield
+    if hints := sys.modules.get("stoneware.ui.hints"):
+        hints.remember(hints.ClusterFlags())
+        hints.remember_platform("")
