@@ -106,9 +106,9 @@ def test_they_are_installed_once(store: Records) -> None:
     ("machines", "words"),
     [
         (
-            {"code": 100, "console": b"Err:1 http://deb.debian.org\r\nE: Unable to locate package curl\r\n"},
+            {"code": 100, "console": b"Err:1 http://mirror.example\r\nE: Unable to locate package curl\r\n"},
             f"apt-get install {PACKAGES} has failed, with the package sources of that system:\n"
-            "Err:1 http://deb.debian.org\nE: Unable to locate package curl",
+            "Err:1 http://mirror.example\nE: Unable to locate package curl",
         ),
         (
             {"left": "usr/bin/curl"},

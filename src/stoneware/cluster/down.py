@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform
@@ -286,12 +286,6 @@ def _depths(services: Collection[str], needs: Mapping[str, Mapping[str, Any]]) -
     return depths
 
 
-class _Destroy(Protocol):
-    """Removes all that Terraform knows."""
-
-    def __call__(self, *, shown: bool) -> None: ...
-
-
 @contextlib.contextmanager
 def _terraform(
     site: Site, directory: ClusterDirectory, options: DownOptions, reporter: events.Reporter
@@ -307,11 +301,11 @@ def _terraform(
 @contextlib.contextmanager
 def _planning(
     terraform: ClusterTerraform | None, site: Site, observed: Observed, options: DownOptions
-) -> Iterator[tuple[Callable[[], object] | None, _Destroy]]:
+) -> Iterator[tuple[Callable[[], object] | None, Callable[..., None]]]:
     """Let Terraform plan while the machines stop; give what waits for that, and what removes all it knows.
 
     Where it plans only when they have stopped there is nothing to wait for. What is declared stays until
-    then: after a kill the next `down` stops the others by that.
+    then: after a kill the next `down` stops the others by that. What removes takes `shown` of `carry_out`.
     """
     if terraform is None:
         yield (lambda: None), (lambda *, shown: None)  # noqa: ARG005 - there is nothing to show

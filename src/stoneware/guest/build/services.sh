@@ -103,14 +103,11 @@ settle_packages() {
 # settle_scripts: the same for packages that have a script in /etc/init.d only. ../init.d/././NAME says that the
 # first level's link had to go too.
 settle_scripts() {
-    set --
-    for place in "$SW_ROOT"/etc/rc[2345].d; do if [ -d "$place" ]; then set -- "$@" "$place"; fi; done
-    if [ $# -eq 0 ]; then return 0; fi
     # Mostly there is none, and then none of what follows has anything to do.
     found=''
     for link in "$SW_ROOT"/etc/rc[2345].d/K*; do if [ -L "$link" ]; then found=yes; fi; done
     if [ -z "$found" ]; then return 0; fi
-    find "$@" -name 'K*' -lname '../init.d/./*' -printf '%p\t%l\t\n' | sort >"$WORK/scripts"
+    find "$SW_ROOT"/etc/rc[2345].d -name 'K*' -lname '../init.d/./*' -printf '%p\t%l\t\n' | sort >"$WORK/scripts"
     sed 's|.*/||; s|\t$||' "$WORK/scripts" | sort -u >"$WORK/script-names"
     while IFS= read -r name; do settle_script "$name" || return 1; done <"$WORK/script-names"
 }

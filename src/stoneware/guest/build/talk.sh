@@ -12,6 +12,7 @@ case $server in
 *:*) port=${server##*:} ;;
 esac
 shift
+SHORT=3000 # bytes of a text that goes or comes without another process
 exec 3<>"/dev/tcp/$host/$port" || exit 1
 echo >/dev/null # see stoneware-ask
 while [ $# -gt 0 ]; do
@@ -19,7 +20,7 @@ while [ $# -gt 0 ]; do
     if [ "$1" = put ]; then
         if [ ! -r "$3" ]; then exit 1; fi
         # A short text goes in one piece with what is before it, see stoneware-ask. Where it holds NUL bytes it is none.
-        if IFS= read -r -d '' -n 3000 body <"$3"; then
+        if IFS= read -r -d '' -n "$SHORT" body <"$3"; then
             body='' rest=$3
             size=$(stat -c %s -- "$3") || exit 1
         else
@@ -50,7 +51,7 @@ while [ $# -gt 0 ]; do
         # What is too large to be kept in memory is streamed instead: SMALL_BUNDLE of agent.sh.
         if [ "$length" -gt 67108864 ]; then exit 1; fi
     fi
-    if [ "$length" -le 3000 ]; then # without another process
+    if [ "$length" -le "$SHORT" ]; then
         body=''
         if [ "$length" -gt 0 ]; then IFS= read -r -t 10 -N "$length" -u 3 body || exit 1; fi
         if [ "${#body}" -ne "$length" ]; then exit 1; fi # NUL bytes

@@ -18,7 +18,7 @@ from stoneware.untrusted.bounded import BoundsError, read_descriptor
 from stoneware.untrusted.rooted_paths import opened_below
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 IMAGE = ("usr", "lib", "stoneware", "image")
 _MOST = 1_000_000  # names of a tree: where there are more, the builder itself lists them
 _MOST_BYTES = 256 << 20  # of a list that an image says is its own
@@ -221,7 +221,7 @@ def _noted(root: Path) -> dict[bytes, bytes]:
 
 
 def _content(directory: int, name: str) -> bytes:
-    descriptor = os.open(name, _FILE, dir_fd=directory)
+    descriptor = os.open(name, FILE, dir_fd=directory)
     try:
         return read_descriptor(descriptor, _MOST_BYTES)
     finally:

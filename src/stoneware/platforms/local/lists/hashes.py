@@ -15,7 +15,6 @@ from stoneware.platforms.local.lists.entries import UNHASHED, FileList
 from stoneware.untrusted.rooted_paths import opened_below
 
 MOST_BYTES = 1 << 30  # of all files: a guest decides how large they are. The builder itself hashes the rest
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def hashed(found: FileList, root: Path) -> FileList:
@@ -44,7 +43,7 @@ def _digest(top: int, path: bytes, size: int) -> bytes:
     *above, name = (os.fsdecode(part) for part in path.split(b"/") if part)
     # Part by part and through no link, as the list's other files are looked at.
     with opened_below(top, tuple(above)) as directory:
-        descriptor = os.open(name, _FILE, dir_fd=directory)
+        descriptor = os.open(name, entries.FILE, dir_fd=directory)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size != size:

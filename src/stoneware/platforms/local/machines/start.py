@@ -45,6 +45,20 @@ RUN = "command"  # of a run directory: the part of the shim's settings that may 
 _REAP = "stoneware.platforms.local.machines.reap"
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
 _UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
+# What a run leaves in the run directory, and the next one must not find.
+_OF_ONE_RUN = (
+    "shim",
+    "nspawn",
+    "leader",
+    "exit",
+    "error",
+    "stop",
+    "ended",
+    "down",
+    "cgroup",
+    "orphan",
+    "port",
+)
 
 
 def check_spec(spec: MachineSpec) -> None:
@@ -161,19 +175,7 @@ def launch(
     cgroups.quicken(host)
     cgroups.prepare(groups)
     # What the last run left would be taken for reports of this one.
-    for stale in (
-        "shim",
-        "nspawn",
-        "leader",
-        "exit",
-        "error",
-        "stop",
-        "ended",
-        "down",
-        "cgroup",
-        "orphan",
-        "port",
-    ):
+    for stale in _OF_ONE_RUN:
         (paths.run / stale).unlink(missing_ok=True)
     # Marked as started first: a kill from here on leaves a stopped machine, not an unknown one.
     state |= {**known, "started": time.time(), "boot": boot_id()}
